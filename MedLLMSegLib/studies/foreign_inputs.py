@@ -135,7 +135,8 @@ def page_part(answers: Mapping[str, Sequence[Answer]]) -> str:
         of_kind = {m: [a for a in said if a.scan.kind == kind] for m, said in answers.items()}
         rows.append([kind, *(_cell(of_kind[m], kind in OWN[m]) for m in answers)])
     green = {m: [a for a in said if _is_foreign_green(a, m)] for m, said in answers.items()}
-    sentences = [_green_sentence(model, found) for model, found in green.items()]
+    shown = {m: sum(a.scan.kind not in OWN[m] for a in said) for m, said in answers.items()}
+    sentences = [_green_sentence(model, shown[model], found) for model, found in green.items()]
     return "\n\n".join([table(head, rows), "\n".join(sentences)])
 
 
@@ -154,11 +155,11 @@ def _cell(said: Sequence[Answer], is_own: bool) -> str:
     return f"*its own:* {text}" if is_own else text
 
 
-def _green_sentence(model: str, green: Sequence[Answer]) -> str:
+def _green_sentence(model: str, shown: int, green: Sequence[Answer]) -> str:
     if not green:
-        return f"- `{model}`: no foreign scan has a green light."
+        return f"- `{model}`: of {shown} foreign scans none has a green light."
     names = "; ".join(f'{each.scan.key} ("{each.says}")' for each in green)
-    return f"- `{model}`: {len(green)} foreign scans have a green light: {names}"
+    return f"- `{model}`: of {shown} foreign scans {len(green)} have a green light: {names}"
 
 
 def write_page(page: Path, part: str) -> None:

@@ -62,8 +62,8 @@ HIPPOCAMPUS_T1: Json = {
 
 CARDIAC_CINE_MR: Json = {
     "id": "cardiac-cine-mr",
-    # ACDC's pixels measure 0.70 to 1.92 mm, and its slices lie 5 to 10 mm apart (published; the
-    # files do not say). Training scaled them by up to a quarter. The sides are those of the files.
+    # ACDC's files, as we have them, state no spacing: pixels and slices are those that the model is
+    # meant for. The sides are those of the files.
     "trained_range": {"pixel_mm": [0.7, 2.2], "slice_mm": [5.0, 12.0], "view_mm": [250.0, 720.0]},
     "title": "Heart, both ventricles, in cine MRI",
     "modality": "MR cine",
@@ -129,9 +129,9 @@ CARDIAC_CINE_MR: Json = {
 
 BRAIN_MR: Json = {
     "id": "brain-mr",
-    # As `training.synthesis` draws scanners and poses: voxels up to 3 mm, slices up to 8 mm, heads
-    # of the maps' 256 mm up to 1.15 times as large.
-    "trained_range": {"pixel_mm": [0.0, 3.0], "slice_mm": [0.0, 8.0], "view_mm": [0.0, 294.0]},
+    # As `training.synthesis` draws scanners: voxels up to 3 mm, slices up to 8 mm. Of the field of
+    # view nothing is said: the closer look cuts away what lies around the brain.
+    "trained_range": {"pixel_mm": [0.0, 3.0], "slice_mm": [0.0, 8.0]},
     "title": "Brain, any MR contrast",
     "modality": "MR",
     "anatomy": None,

@@ -52,9 +52,9 @@ def test_the_table_counts_and_names_what_is_foreign_and_silent():
     part = page_part({"cardiac-cine-mr": said})
     assert f"| {HEARTS} | *its own:* 1 green |" in part
     assert "| chest | 1 refused, 1 green with a note |" in part
-    assert '1 foreign scans have a green light: chest: ct ("")' in part
+    assert 'of 2 foreign scans 1 have a green light: chest: ct ("")' in part
     silent = page_part({"cardiac-cine-mr": said[:1] + said[2:]})
-    assert "no foreign scan has a green light" in silent
+    assert "none has a green light" in silent
     far = [Answer(other, "red", "", 0.9), Answer(other, "outside", "", 1.234)]
     assert "| chest | 1 outside, 1 red (0.90 to 1.23) |" in page_part({"cardiac-cine-mr": far})
     partly = page_part({"cardiac-cine-mr": said, "brain-mr": said[:1]})

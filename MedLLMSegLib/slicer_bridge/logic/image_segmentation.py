@@ -236,7 +236,7 @@ def _with_engine(segmentation: Segmentation, engine: str) -> Segmentation:
     """A result that says what computed it, where that was not PyTorch."""
     if engine == TORCH:
         return segmentation
-    note = f"Computed in another engine, {engine_version(engine)}."
+    note = f"Computed by {engine_version(engine)} in place of PyTorch."
     return replace(segmentation, notes=(*segmentation.notes, note))
 
 

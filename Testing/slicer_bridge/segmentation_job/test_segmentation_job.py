@@ -194,7 +194,7 @@ def test_an_engine_reaches_the_worker_and_the_result_says_so(scan, logic, client
     take_along(logic, job)
     assert client.requests[0][1]["engine"] == "openvino"
     assert job.notes[0] == "A note."
-    assert job.notes[1].startswith("Computed in another engine, openvino")
+    assert job.notes[1].startswith("Computed by openvino")
     job, _ = start_run(logic, scan, engine="torch")
     take_along(logic, job)
     assert "engine" not in client.requests[1][1]
