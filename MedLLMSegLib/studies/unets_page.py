@@ -33,6 +33,17 @@ OURS = "gates"
 MARGIN = 0.01  # Dice: what counts as equally good
 DIGITS = 3
 PLANES = 3  # of a case's gate maps
+# Of the pictures of gates, which show a case.
+CREDITS = {
+    "hippocampus": (
+        " The case is from Task04 of the Medical Segmentation Decathlon (Antonelli et al., Nature"
+        " Communications 2022), CC BY-SA 4.0; so is this picture."
+    ),
+    "acdc": (
+        " The case is from ACDC (Bernard et al., IEEE Transactions on Medical Imaging 2018),"
+        " CC BY-NC-SA 4.0; so is this picture."
+    ),
+}
 
 # What the article lists beside MedVisionLlama and is not run here: (name, what it does, code and
 # licence, the arm that stands nearest). Looked up on 2026-11-30; "none found" is of the stored
@@ -163,6 +174,7 @@ def _section(name: str, study: Json, docs: Path) -> list[str]:
             (
                 "A val case, and what each gate lets through, from the finest to the coarsest:"
                 " white is 1, black 0. A gate weighs places, not reasons: it is no explanation."
+                + CREDITS.get(name, "")
             ),
         ]
     return [*parts, f"    {study.get('command', 'python -m MedLLMSegLib.studies.unets')}"]
