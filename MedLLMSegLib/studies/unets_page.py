@@ -167,6 +167,8 @@ def _section(name: str, study: Json, docs: Path) -> list[str]:
         " cleaned up. Intervals: bootstrap over people; p: paired permutation over people, Holm's"
         " correction. Minutes are of one core beside other work."
     )
+    if len(settings["seeds"]) == 1:
+        text += " One seed: the luck of first weights and of the samples' order is in no interval."
     parts = [f"## {name}", arms_table(form, rows), text]
     if (docs / picture).exists():
         parts += [

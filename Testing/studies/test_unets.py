@@ -1,6 +1,8 @@
 """The study of U-Nets at toy size: arms trained alike, a page, and where the gates open."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.segmentation import dynunet
 from MedLLMSegLib.studies import unets
 from MedLLMSegLib.studies.study.results import StudyResults
-from MedLLMSegLib.studies.unets_page import ARMS, comparisons, write_page
+from MedLLMSegLib.studies.unets_page import ARMS, PAGE, comparisons, write_page
 
 pytest.importorskip("monai")
 pytestmark = pytest.mark.slow  # MONAI's import takes seconds
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,17 @@ def test_the_arms_are_trained_tested_and_shown(data, tmp_path):
     assert "against DynUNet" in page
     assert f"images/gates-{data.name}.png" not in page  # the section has another name
     assert (tmp_path / "images" / f"gates-{data.name}.png").stat().st_size > 0
+
+
+def test_the_page_in_docs_is_made_from_the_stored_results(tmp_path):
+    shutil.copytree(DOCS / "images", tmp_path / "images", ignore=lambda _, names: others(names))
+    page = write_page(DOCS / unets.RESULTS, tmp_path, tmp_path / "no runs")
+    assert page.read_text(encoding="utf-8") == (DOCS / PAGE).read_text(encoding="utf-8")
+
+
+def others(names):
+    """The pictures of other pages."""
+    return [name for name in names if not name.startswith("gates-")]
 
 
 def results_of(*dice_of_gates):
