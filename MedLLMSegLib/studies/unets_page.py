@@ -169,6 +169,8 @@ def _section(name: str, study: Json, docs: Path) -> list[str]:
     )
     if len(settings["seeds"]) == 1:
         text += " One seed: the luck of first weights and of the samples' order is in no interval."
+    if "remark" in study:  # on what happened while it ran, written into the results by hand
+        text += f" {study['remark']}"
     parts = [f"## {name}", arms_table(form, rows), text]
     if (docs / picture).exists():
         parts += [
