@@ -21,7 +21,7 @@ from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule, window_for
-from MedLLMSegLib.registry.trained_range import TrainedRange, beyond_training, range_notes
+from MedLLMSegLib.registry.trained_range import TrainedRange, beyond_training
 from MedLLMSegLib.segmentation.brain_checks import checked_head, with_doubts
 from MedLLMSegLib.segmentation.closer_look import closer_grid
 from MedLLMSegLib.segmentation.expected_dice import expected_dice, read_lines
@@ -88,7 +88,6 @@ def segment_exported(
     partial = not_whole(result, region, whole) if region is not None else frozenset()
     beyond = beyond_training(TrainedRange.of_bundle(model.about), volume)
     result = with_quality(result, model.quality, not_whole=partial, beyond=beyond)
-    result = replace(result, notes=(*result.notes, *range_notes(beyond)))
     result = with_missing(only(result, names) if names else result)
     if is_whole_brain(model.structures):
         result = with_doubts(result)

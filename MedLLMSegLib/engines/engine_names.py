@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
@@ -31,17 +32,20 @@ def check_engine(name: str) -> None:
 def missing_packages(name: str) -> tuple[str, ...]:
     """What is not installed of what an engine needs to run a model of torch's."""
     needed = (_PACKAGES[name], *(_EXPORTER if name in GRAPH_ENGINES else ()))
-    return tuple(package for package in needed if find_spec(package) is None)
+    return _not_found(needed)
 
 
 def check_exporter() -> None:
     """Raise `UserError` where what makes graphs of torch's networks is not installed."""
-    missing = [package for package in _EXPORTER if find_spec(package) is None]
-    if missing:
+    if missing := _not_found(_EXPORTER):
         raise UserError(
             f"To make a model's graph, the package {missing[0]} is needed, which is not installed;"
             ' run `pip install "medllmseg[export]"`.'
         )
+
+
+def _not_found(packages: Iterable[str]) -> tuple[str, ...]:
+    return tuple(package for package in packages if find_spec(package) is None)
 
 
 def engine_version(name: str) -> str:

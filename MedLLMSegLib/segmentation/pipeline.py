@@ -29,7 +29,7 @@ from MedLLMSegLib.data.channel_images import JOINED, images_in_file, join_channe
 from MedLLMSegLib.engines.engine_names import TORCH
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.registry.segmenter_settings import window_for
-from MedLLMSegLib.registry.trained_range import beyond_training, range_notes
+from MedLLMSegLib.registry.trained_range import beyond_training
 
 from .brain_checks import checked_head, with_doubts
 from .domain_features import domain_notes, scan_verdict, without_verdict_on_part
@@ -136,7 +136,6 @@ def segment(
     partial = not_whole(segmentation, region, whole_grid) if region is not None else frozenset()
     beyond = beyond_training(model.trained_range, volume)
     segmentation = with_quality(segmentation, model.quality, segmentation.domain, partial, beyond)
-    segmentation = replace(segmentation, notes=(*segmentation.notes, *range_notes(beyond)))
     if names:
         segmentation = only(segmentation, names)
     if not model.anatomy:

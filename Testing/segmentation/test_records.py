@@ -176,23 +176,13 @@ def test_another_fit_of_the_quality_is_another_run(scan, paths):
     assert find_finished(scan, paths, MODEL, OPTIONS) is None
 
 
-def test_another_reference_of_the_domain_is_another_run(scan, paths):
+@pytest.mark.parametrize("judge", ("domain", "trained_range"))
+def test_another_domain_or_range_of_the_training_is_another_run(scan, paths, judge):
     """Its notes, and what is green, would be others."""
-    known = model(domain=SimpleNamespace(digest="0123456789abcdef"))
+    known = model(**{judge: SimpleNamespace(digest="0123456789abcdef")})
     assert find_finished(scan, paths, known, OPTIONS) is None
-    changed(paths, {"domain": "0123456789abcdef"})
+    changed(paths, {judge: "0123456789abcdef"})
     assert find_finished(scan, paths, known, OPTIONS)
-    other = model(domain=SimpleNamespace(digest="fedcba9876543210"))
-    assert find_finished(scan, paths, other, OPTIONS) is None
-    assert find_finished(scan, paths, MODEL, OPTIONS) is None
-
-
-def test_another_range_of_the_training_is_another_run(scan, paths):
-    """Its notes, and what is green, would be others."""
-    known = model(trained_range=SimpleNamespace(digest="0123456789abcdef"))
-    assert find_finished(scan, paths, known, OPTIONS) is None
-    changed(paths, {"trained_range": "0123456789abcdef"})
-    assert find_finished(scan, paths, known, OPTIONS)
-    other = model(trained_range=SimpleNamespace(digest="fedcba9876543210"))
+    other = model(**{judge: SimpleNamespace(digest="fedcba9876543210")})
     assert find_finished(scan, paths, other, OPTIONS) is None
     assert find_finished(scan, paths, MODEL, OPTIONS) is None

@@ -133,7 +133,18 @@ def test_a_training_has_the_memory_to_itself_and_its_output_is_its_own(tasks, tm
     assert answer == {"bundle": str(tmp_path / "run/bundle")}
 
 
-def test_the_structures_that_were_asked_for_reach_the_segmentation(tmp_path):
+REGION = Region.from_faces((-1, -2, -3, 4, 5, 6))
+
+
+@pytest.mark.parametrize(
+    "message, options",
+    (
+        ({"device": "cpu", "structures": ["hippocampus"]}, {"structures": ["hippocampus"]}),
+        ({"region": [list(corner) for corner in REGION.corners_ras]}, {"region": REGION}),
+    ),
+    ids=("structures", "region"),
+)
+def test_what_was_asked_for_reaches_the_segmentation(tmp_path, message, options):
     asked = []
 
     def segment(volume, model, *, progress, **options):
@@ -142,9 +153,9 @@ def test_the_structures_that_were_asked_for_reach_the_segmentation(tmp_path):
 
     tasks = Tasks(Engine(Loaded, segment, None, None))
     save_volume(Volume(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "scan")
-    message = {"volume": str(tmp_path / "scan"), "device": "cpu", "structures": ["hippocampus"]}
-    tasks.segment({**message, "output": str(tmp_path / "out")}, lambda stage, fraction: None)
-    assert asked == [{"structures": ["hippocampus"]}]
+    places = {"volume": str(tmp_path / "scan"), "output": str(tmp_path / "out")}
+    tasks.segment({**message, **places}, lambda stage, fraction: None)
+    assert asked == [options]
 
 
 def test_each_engine_has_a_loaded_model_of_its_own(tmp_path):
@@ -186,22 +197,6 @@ def test_a_model_whose_parts_are_asked_for_is_loaded_once_and_handed_over(tmp_pa
     (brain, parts), (_brain, none) = asked[:2]
     assert (brain.name, parts.name, none) == ("brain-mr", "hippocampus-t1", None)
     assert asked[2:] == asked[:2]
-
-
-def test_the_region_is_handed_over(tmp_path):
-    asked = []
-
-    def segment(volume, model, *, progress, **options):
-        asked.append(options)
-        return Segmentation(volume.with_array(np.zeros(volume.array.shape, np.uint8)), ())
-
-    tasks = Tasks(Engine(Loaded, segment, None, None))
-    save_volume(Volume(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "scan")
-    region = Region.from_faces((-1, -2, -3, 4, 5, 6))
-    corners = [list(corner) for corner in region.corners_ras]
-    message = {"volume": str(tmp_path / "scan"), "region": corners, "output": str(tmp_path / "out")}
-    tasks.segment(message, lambda *_: None)
-    assert asked == [{"region": region}]
 
 
 def test_a_structure_is_explained_with_the_model_that_stays_loaded(tmp_path):

@@ -9,6 +9,7 @@ from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.quality import GREEN, RED, Certainty, Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.metrics.label_shape import Shape, label_shapes
+from MedLLMSegLib.registry.trained_range import range_notes
 
 from .features import features_of
 from .fitted import QualityFit
@@ -28,8 +29,10 @@ def with_quality(
     segmentation: with all structures that were looked for. fit: of the model, None where there is
     none. domain: what is said of the scan, None where nothing is. not_whole: labels of which only a
     part was searched, or nothing (`region.not_whole`); nothing is said of these. beyond: what of
-    the scan lies beyond the training (`TrainedRange.beyond`).
+    the scan lies beyond the training (`TrainedRange.beyond`), which a note says, too.
     """
+    if beyond:
+        segmentation = replace(segmentation, notes=(*segmentation.notes, *range_notes(beyond)))
     if fit is None:
         if domain is None or not domain.outside:  # no ground for a green light
             return segmentation
